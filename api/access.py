@@ -14,7 +14,7 @@ from starlette.requests import Request
 from api.problems import Forbidden, NotFound, Unauthenticated
 from api.services import Services, services_of
 from api.tokens import TokenError
-from core.secrets import HashedSecret, matches
+from core.secrets import ITERATIONS, HashedSecret, matches
 from store.users import Role
 
 RANK: dict[Role, int] = {"viewer": 0, "operator": 1, "admin": 2, "owner": 3}
@@ -106,7 +106,7 @@ async def _device(services: Services, credential: str) -> Caller:
         raise Unauthenticated("the Basic credential is not base64 of user:secret") from None
     hashed = await services.devices.credential(path)
     is_known = hashed is not None
-    if not matches(secret, hashed or HashedSecret(b"nobody", 101, b"")) or not is_known:
+    if not matches(secret, hashed or HashedSecret(b"nobody", ITERATIONS, b"")) or not is_known:
         raise Unauthenticated("unknown device or wrong secret", code="invalid_secret")
     org, _, device = path.partition("/")
     return Caller(org, path, device=device)

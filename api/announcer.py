@@ -10,7 +10,8 @@ from typing import Any
 import structlog
 
 from api.clock import ms_of
-from broker.publisher import BrokerAway, Publisher
+from broker.login import BrokerAway
+from broker.publisher import Publisher
 from core import topics
 from core.events import DomainEvent, EventKind
 from store.audit import Audit
@@ -43,6 +44,14 @@ class Announcer:
         await self._record(device, actor, action, at, before, after)
         if event:
             await self._announce(DomainEvent(device.org, device.device, event, ms_of(at)))
+
+    async def clear_status(self, device: Device) -> None:
+        """Takes back the retained birth of a device that is no more; an empty payload does (3.3.1.3)."""
+        try:
+            topic = topics.uplink(device.path, topics.Uplink.STATUS)
+            await self._publisher.publish(topic, b"", retain=True)
+        except BrokerAway as error:
+            log.warning("status_left", device=device.path, error=str(error))
 
     async def _forget(self, path: str) -> None:
         try:

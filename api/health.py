@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from broker.publisher import BrokerAway
+from broker.login import BrokerAway
 from store.errors import StoreAway
 from store.status import Statuses
 

@@ -9,15 +9,17 @@ from pwdlib.exceptions import UnknownHashError
 from pwdlib.hashers.argon2 import Argon2Hasher
 
 
-class Passwords:
-    """OWASP's argon2id parameters: m=19456 KiB, t=2, p=1, about 20 ms of one core.
+def hasher() -> PasswordHash:
+    """OWASP's argon2id parameters: m=19456 KiB, t=2, p=1, about 20 ms of one core."""
+    return PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1),))
 
-    `executor` should have one thread: each thread that ever hashed keeps 19 MiB for the next time.
-    """
+
+class Passwords:
+    """`executor` should have one thread: each thread that ever hashed keeps 19 MiB for the next time."""
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
-        self._hasher = PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19_456, parallelism=1),))
+        self._hasher = hasher()
 
     async def verify(self, password: str, password_hash: str | None) -> bool:
         """False where `password_hash` is None, after the time that a comparison takes."""

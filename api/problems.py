@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from broker.publisher import BrokerAway
+from broker.login import BrokerAway
 from store.errors import StoreAway
 from store.readings import QueryTooSlow
 

@@ -22,6 +22,7 @@ from store.live import Live
 from store.purge import Purge
 from store.readings import Series
 from store.tokens import RefreshTokens
+from store.traces import Traces
 from store.users import Users
 
 
@@ -35,6 +36,7 @@ class Services:
     latest: Latest
     audit: Audit
     purge: Purge
+    traces: Traces
     live: Live
     gate: Gate
     access_tokens: AccessTokens

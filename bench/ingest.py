@@ -24,7 +24,7 @@ from bench.load import CONNECTIONS, values
 from bench.stack import Stack, running
 from broker import codec
 from broker.connection import Connection, Subscription
-from broker.publisher import Login
+from broker.login import Login
 from core.access import SERVICE
 from core.secrets import hash_secret
 from core.topics import ROOT
@@ -158,7 +158,7 @@ def start_load(
     stack: Stack, devices: int, messages: int, start_ms: int, kind: str = "telemetry"
 ) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bench.load", "--port", str(stack.mqtt_port),
-               "--password", stack.secrets["SLUICE_MQTT_PASSWORD"], "--devices", str(devices),
+               f"--password={stack.secrets['SLUICE_MQTT_PASSWORD']}", "--devices", str(devices),
                "--messages", str(messages), "--start-ms", str(start_ms), "--kind", kind]  # fmt: skip
     return subprocess.Popen(command, stdout=subprocess.PIPE)
 

@@ -13,7 +13,7 @@ import msgspec
 V311 = 4
 V5 = 5
 
-CONNACK, PUBLISH, PUBACK, SUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 13, 14
+CONNACK, PUBLISH, PUBACK, SUBACK, UNSUBACK, PINGRESP, DISCONNECT = 2, 3, 4, 9, 11, 13, 14
 
 PINGREQ = b"\xc0\x00"
 MAX_REMAINING = 268_435_455  # 2.2.3: four bytes of seven bits
@@ -69,6 +69,12 @@ def subscribe(version: int, packet_id: int, filters: Sequence[str]) -> bytes:
     for topic_filter in filters:
         body += _text(topic_filter) + bytes([options])
     return _packet(0x82, body)
+
+
+def unsubscribe(version: int, packet_id: int, filters: Sequence[str]) -> bytes:
+    """UNSUBSCRIBE (3.10)."""
+    body = _u16(packet_id) + (b"\x00" if version == V5 else b"")
+    return _packet(0xA2, body + b"".join(_text(topic_filter) for topic_filter in filters))
 
 
 def publish(version: int, topic: str, payload: bytes, packet_id: int, retain: bool = False) -> bytes:
@@ -127,6 +133,8 @@ class Parser:
         if head & 0x02:
             packet_id = body[payload] << 8 | body[payload + 1]
             payload += 2
+            if not packet_id:  # [MQTT-2.2.1-3]; it could not be acked
+                raise ProtocolError("PUBLISH at QoS 1 has no packet id")
         if self._version == V5:
             payload = _after_properties(body, payload)
         if payload > len(body):
@@ -140,7 +148,7 @@ class Parser:
             return Reply(kind, body[2:] if self._version == V311 else body[_after_properties(body, 2) :])
         if kind == DISCONNECT:
             return Reply(kind, body[:1] or b"\x00")
-        if kind in (PUBACK, PINGRESP):
+        if kind in (PUBACK, UNSUBACK, PINGRESP):
             return Reply(kind, body[2:3])
         raise ProtocolError(f"a packet of type {kind} has no place here")
 

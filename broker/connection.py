@@ -7,7 +7,7 @@ from typing import cast
 
 from broker import codec
 from broker.codec import Delivery, Parser, ProtocolError, Reply
-from broker.publisher import BrokerAway, Login
+from broker.login import BrokerAway, Login
 
 OnDeliveries = Callable[["Connection", list[Delivery]], None]
 
@@ -16,10 +16,14 @@ _GRACE = 1.5  # the part of a keep-alive after which silence is loss (3.1.2.10)
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """What a subscriber wants. `session_expiry_s` and `receive_maximum` are of MQTT 5."""
+    """What a subscriber wants. `session_expiry_s` and `receive_maximum` are of MQTT 5.
+
+    `dropped`: filters that the kept session may still hold from an earlier run with other settings.
+    """
 
     client_id: str
     filters: Sequence[str]
+    dropped: Sequence[str] = ()
     keepalive_s: int = 30
     session_expiry_s: int = 7 * 24 * 3600
     receive_maximum: int = 20_000
@@ -139,6 +143,9 @@ class Connection(asyncio.Protocol):
             ]
             if refused:
                 raise ProtocolError(f"subscription refused: {', '.join(refused)}")
+            if self._subscription.dropped and self._transport is not None:
+                dropped = codec.unsubscribe(self._version, self._new_id(), self._subscription.dropped)
+                self._transport.write(dropped)
             if not self.ready.done():
                 self.ready.set_result(self._session_present)
         elif reply.kind == codec.DISCONNECT:

@@ -13,7 +13,8 @@ from typing import Literal
 import aiomqtt
 import msgspec
 
-from broker.publisher import BrokerAway, Login, enter
+from broker.login import BrokerAway, Login
+from broker.publisher import enter
 from core import topics
 
 ACK_S = 10.0  # a PUBACK later than this counts as a broken connection

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from broker.gate import GateError
+from broker.login import BrokerAway, Login
 from broker.mosquitto import COMMANDS, DEVICE_ROLE, RESPONSES, is_device
-from broker.publisher import BrokerAway, Login, Publisher
+from broker.publisher import Publisher
 
 RETRY_S = 0.1
 

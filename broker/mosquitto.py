@@ -20,7 +20,7 @@ from typing import Any
 
 from config.settings import Broker, Mqtt
 from core.access import CONTROL, DEVICE_PUBLISHES, DEVICE_READS, SERVICE
-from core.secrets import HashedSecret, hash_secret
+from core.secrets import SALT_BYTES, HashedSecret, hash_secret
 from core.topics import ROOT, is_slug
 
 COMMANDS = "$CONTROL/dynamic-security/v1"
@@ -37,7 +37,7 @@ MAX_QUEUED = 1_000_000_000
 # Above this Mosquitto counts no more and gives a packet id again while its first message is in flight.
 MAX_IN_FLIGHT = 65_534
 
-SALT_BYTES, DIGEST_BYTES = 12, 64  # the plugin passes over a user with any other length, without a word
+DIGEST_BYTES = 64  # likewise
 
 _SBIN = ("/usr/local/sbin", "/usr/sbin", "/opt/homebrew/sbin")  # not on everyone's PATH
 _PLUGIN = "mosquitto_dynamic_security.so"

@@ -7,30 +7,16 @@ away raises `BrokerAway` at once: whoever publishes decides whether that matters
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 
 import aiomqtt
 import structlog
+
+from broker.login import BrokerAway, Login
 
 log = structlog.get_logger()
 
 RETRY_S = 1.0
 _STOP_S = 6.0  # longer than the connecting that a stop may have to wait for
-
-
-class BrokerAway(Exception):
-    """The broker is not connected, or did not confirm in time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """`version`: "3.1.1" or "5"."""
-
-    host: str
-    port: int
-    username: str
-    password: str
-    version: str = "5"
 
 
 def client(login: Login, identifier: str, timeout_s: float = 5.0) -> aiomqtt.Client:
@@ -81,7 +67,7 @@ class Publisher:
         try:
             yield publisher
         finally:
-            while not task.done():  # once may not do: aiomqtt waits with `wait_for` (see store.redis)
+            while not task.done():  # once may not do: aiomqtt waits with `wait_for` (see store.cancellation)
                 task.cancel()
                 await asyncio.wait([task], timeout=_STOP_S)
 
@@ -120,8 +106,16 @@ class Publisher:
             self._client = connection
             async for message in connection.messages:
                 if on_message and isinstance(message.payload, bytes):
-                    on_message(str(message.topic), message.payload)
+                    _hand_over(on_message, str(message.topic), message.payload)
         finally:
             self._client = None
             with suppress(aiomqtt.MqttError):
                 await connection.__aexit__(None, None, None)
+
+
+def _hand_over(on_message: Callable[[str, bytes], None], topic: str, payload: bytes) -> None:
+    """A fault in the receiver is logged: it must not end the connection that everything else goes through."""
+    try:
+        on_message(topic, payload)
+    except Exception:
+        log.exception("message_failed", topic=topic)

@@ -5,7 +5,7 @@ import asyncio
 import structlog
 
 from broker.connection import Connection, OnDeliveries, Subscription
-from broker.publisher import BrokerAway, Login
+from broker.login import BrokerAway, Login
 
 log = structlog.get_logger()
 
@@ -37,11 +37,6 @@ class Subscriber:
     def publish(self, topic: str, payload: bytes) -> bool:
         """False where nobody is there to take it."""
         return self.connection is not None and self.connection.publish(topic, payload)
-
-    def rest(self) -> None:
-        """Takes nothing more from the socket, for as long as this connection lasts."""
-        if self.connection is not None:
-            self.connection.pause()
 
     async def _hold(self) -> None:
         """One connection, until it is lost."""

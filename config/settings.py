@@ -79,8 +79,12 @@ class Ingest(Section):
     window_bytes: int = Field(64 * 2**20, gt=0, description="payload bytes in memory before the socket rests")
     spool_bytes: int = Field(2**30, gt=0, description="disk spool that stands in for an absent MongoDB")
     fanout_every_s: float = Field(0.25, gt=0, description="pace of latest values and live frames")
-    seen_every_s: float = Field(30.0, gt=0, description="pace at which last seen reaches MongoDB")
-    share: str | None = Field("sluice", description="shared subscription's group (MQTT 5); empty for none")
+    seen_every_s: float = Field(10.0, gt=0, description="pace at which last seen reaches MongoDB")
+    share: str | None = Field(
+        None,
+        description="group of a shared subscription (MQTT 5), for more than one ingest; "
+        "Mosquitto 2.0 forgets shared subscriptions when it restarts",
+    )
     health_port: int = Field(0, description="port of /healthz, /readyz, /metrics; 0 is any free one")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from core.refusal import Refusal
+from core.refusal import Refusal, shown
 from core.timestamps import stamp
 from core.topics import Uplink
 from core.values import check_values
@@ -73,11 +73,11 @@ def read_event(payload: bytes, received_ms: int) -> list[Reading]:
     item = _object(_load(payload), "an event")
     unknown = item.keys() - {"ts", "seq", "level", "code", "message", "data"}
     if unknown:
-        raise Refusal("bad_key", f"an event has no {min(unknown)!r}", "put what is your own below data")
+        raise Refusal("bad_key", f"an event has no {shown(min(unknown))}", "put what is your own below data")
     implied = "level" not in item
     item.setdefault("level", "info")
     if item["level"] not in LEVELS:
-        raise Refusal("bad_value", f"level {str(item['level'])[:64]!r} is not one of {', '.join(LEVELS)}")
+        raise Refusal("bad_value", f"level {shown(item['level'])} is not one of {', '.join(LEVELS)}")
     for name in ("code", "message"):
         if name in item and type(item[name]) is not str:
             raise Refusal("bad_value", f"{name} is not a string")
@@ -95,7 +95,7 @@ def read_status(payload: bytes) -> StatusReport:
     item = _object(_load(payload), "a status")
     _parse_unique(payload)
     if item.get("state") not in ("online", "offline"):
-        raise Refusal("bad_value", f"state {str(item.get('state'))[:64]!r} is neither 'online' nor 'offline'")
+        raise Refusal("bad_value", f"state {shown(item.get('state'))} is neither 'online' nor 'offline'")
     return StatusReport(item["state"] == "online", _counter(item.get("session"), "session"))
 
 
@@ -144,7 +144,7 @@ def _reading(item: Any, received_ms: int, may_be_empty: bool = False) -> tuple[R
     if type(inner) is dict:
         if len(values) > 1:
             beside = next(key for key in values if key != "values")
-            raise Refusal("bad_shape", f"{beside!r} stands beside values", "move it into values")
+            raise Refusal("bad_shape", f"{shown(beside)} stands beside values", "move it into values")
         values, reserved = inner, reserved + 1
     if not values and not may_be_empty:
         raise Refusal("empty", "a reading holds no value")
@@ -161,7 +161,7 @@ def _counter(raw: object, name: str) -> int | None:
         return None
     if type(raw) is int and 0 <= raw < 2**63:
         return raw
-    raise Refusal("bad_value", f"{name} {str(raw)[:64]!r} is not a whole number from 0 to 2^63-1")
+    raise Refusal("bad_value", f"{name} {shown(raw)} is not a whole number from 0 to 2^63-1")
 
 
 def _refuse_duplicate_keys(payload: bytes, keys: int, colons: int) -> None:
@@ -176,7 +176,10 @@ def _refuse_duplicate_keys(payload: bytes, keys: int, colons: int) -> None:
 
 
 def _parse_unique(payload: bytes) -> None:
-    json.loads(payload, object_pairs_hook=_unique)
+    try:
+        json.loads(payload, object_pairs_hook=_unique)
+    except RecursionError:  # it needs a little more of the stack than the parse that went before
+        raise Refusal("too_deep", "the payload nests too deeply to be looked through") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -184,7 +187,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(unique) < len(pairs):
         names = [key for key, _ in pairs]
         twice = next(key for key in names if names.count(key) > 1)
-        raise Refusal("duplicate_key", f"key {twice[:64]!r} comes twice in one object")
+        raise Refusal("duplicate_key", f"key {shown(twice)} comes twice in one object")
     return unique
 
 

@@ -23,8 +23,14 @@ class Presence:
     reason: str | None = None
 
 
-def on_status(presence: Presence, report: StatusReport, at: int) -> Presence:
-    """After a birth or a will; the same object where it changes nothing."""
+def on_status(presence: Presence, report: StatusReport, at: int, retained: bool = False) -> Presence:
+    """After a birth or a will; the same object where it changes nothing.
+
+    `retained`: the broker repeats it to a new subscriber. A birth is then news only where nothing is known of
+    the device, or where it counts a session that was not heard of.
+    """
+    if report.online and retained and not _is_news(presence, report):
+        return presence
     if report.online:
         since = presence.since if presence.state == "online" else at
         session = report.session if report.session is not None else presence.session
@@ -40,6 +46,12 @@ def on_heard(presence: Presence, at: int) -> Presence:
     if presence.state == "online" or (presence.since is not None and at <= presence.since):
         return presence
     return replace(presence, state="online", since=at, reason="heard")
+
+
+def _is_news(presence: Presence, report: StatusReport) -> bool:
+    if presence.state == "unknown":
+        return True
+    return report.session is not None and (presence.session is None or report.session > presence.session)
 
 
 def _is_stale(presence: Presence, report: StatusReport) -> bool:

@@ -9,3 +9,11 @@ class Refusal(Exception):
         self.code = code
         self.detail = detail
         self.hint = hint
+
+
+def shown(value: object) -> str:
+    """What a device sent, in 64 characters at most; arrays and objects, which may nest deeply, by name."""
+    if isinstance(value, list | dict):
+        return "an array" if isinstance(value, list) else "an object"
+    text = repr(value)
+    return text if len(text) <= 64 else text[:61] + "..."

@@ -9,6 +9,7 @@ import hmac
 from dataclasses import dataclass
 
 ITERATIONS = 101
+SALT_BYTES = 12  # Mosquitto's plugin passes over a user with any other length, without a word
 
 
 @dataclass(frozen=True, slots=True)

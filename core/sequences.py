@@ -2,8 +2,9 @@
 
 A device that asks for receipts numbers its messages with `seq`, one up each time. The window remembers from
 which number on it has seen the counter (`start`), up to where everything is settled (`to`), and the islands
-settled beyond a gap. A number at or below `to` that turns out to be new data means that the device started
-to count anew; the window then starts anew too, so that a receipt never claims what was not stored.
+settled beyond a gap. New data under a number that is settled, or below `start`, means that the device started
+to count anew; the window then starts anew too, so that a receipt never claims what was not stored. Where it
+cannot be told, new is assumed: claiming too little makes a device send again, and what it sends again merges.
 """
 
 from dataclasses import dataclass
@@ -23,11 +24,11 @@ class Window:
 
 
 def settle(window: Window | None, seq: int, is_new: bool) -> Window:
-    """The window after `seq` was settled; `is_new`: it was stored, not merged into what was there."""
-    if window is None or (is_new and _has(window, seq)):
+    """The window after `seq` was settled; `is_new`: unless it is known to have been settled before."""
+    if window is None:
         return Window(seq, seq)
     if _has(window, seq) or seq < window.start:
-        return window
+        return Window(seq, seq) if is_new else window
     return _closed(window.start, window.to, _insert(window.islands, seq))
 
 

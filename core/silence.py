@@ -1,12 +1,32 @@
 """Silence that was observed: the guard that keeps an outage of ours from becoming the device's fault.
 
 Ingest records the spans of time in which its whole path from the broker was proven open. A device's silence
-is the part of those spans since it was last heard; time in which nobody listened does not count.
+is the part of those spans since it was last heard; time in which nobody listened does not count. Ingests that
+share the work each hear a part of every device: time counts in which all of them listened.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 Span = tuple[float, float]
+
+# An ingest that is gone for longer has lost its session at the broker, and with it whatever waited there.
+SESSION_S = 7 * 24 * 3600
+
+
+def common(spans: Mapping[str, Iterable[Span]], now: float) -> list[Span]:
+    """The time in which every ingest observed; before its first span an ingest was not there to miss any."""
+    members = [merged for own in spans.values() if (merged := merge(own)) and merged[-1][1] > now - SESSION_S]
+    if not members:
+        return []
+    shared = [(min(own[0][0] for own in members), float("inf"))]
+    for own in members:
+        shared = _intersection(shared, [(float("-inf"), own[0][0]), *own])
+    return merge(shared)
+
+
+def _intersection(one: list[Span], other: list[Span]) -> list[Span]:
+    pairs = ((max(a[0], b[0]), min(a[1], b[1])) for a in one for b in merge(other))
+    return [(start, end) for start, end in pairs if start < end]
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from core.refusal import Refusal
+from core.refusal import Refusal, shown
 
 EARLIEST_MS = 978_307_200_000  # 2001-01-01: a clock that was never set shows 1970 or 2000
 LEAD_MS = 10 * 60 * 1000  # how far a device's clock may run ahead
@@ -65,14 +65,17 @@ def _text_to_ms(raw: str) -> int:
     except msgspec.ValidationError:
         raise _bad(raw) from None
     if moment.tzinfo is None:
-        raise Refusal("bad_timestamp", f"ts {raw!r} has no zone", "end it with Z or an offset such as +01:00")
+        raise Refusal(
+            "bad_timestamp", f"ts {shown(raw)} has no zone", "end it with Z or an offset such as +01:00"
+        )
     seconds = int(moment.replace(microsecond=0).timestamp())
     return seconds * 1000 + moment.microsecond // 1000
 
 
 def _bad(raw: object) -> Refusal:
-    shown = repr(raw) if len(repr(raw)) <= 64 else repr(raw)[:61] + "..."
-    return Refusal("bad_timestamp", f"ts {shown} is not a time", "send epoch s, ms, µs or ns, or RFC 3339")
+    return Refusal(
+        "bad_timestamp", f"ts {shown(raw)} is not a time", "send epoch s, ms, µs or ns, or RFC 3339"
+    )
 
 
 def iso(ms: int) -> str:

@@ -3,18 +3,21 @@
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 ROOT = "v1"
 SLUG = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
 class Uplink(StrEnum):
-    """What a device may publish and Sluice stores."""
+    """What a device may publish: the rest of its topic, with `+` where a level is free."""
 
     TELEMETRY = "telemetry"
     HEARTBEAT = "heartbeat"
     EVENT = "event"
     STATUS = "status"
+    STATE = "state"
+    RESULT = "cmd/+/result"
 
 
 class TopicError(ValueError):
@@ -39,9 +42,12 @@ def is_slug(text: str) -> bool:
     return SLUG.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=65_536)  # a device publishes to the same few topics for years
 def parse_uplink(topic: str) -> Address:
     """`v1/{org}/{device}/{kind}`, or the same and `_reply/{process}/{request}` from one of our own."""
     levels = topic.split("/")
+    if len(levels) == 6 and levels[3] == "cmd" and levels[5] == "result":
+        levels[3:] = [Uplink.RESULT]
     if len(levels) not in (4, 7) or levels[0] != ROOT:
         raise TopicError(f"topic {topic!r} is not {ROOT}/{{org}}/{{device}}/{{kind}}")
     org, device, kind = levels[1:4]

@@ -3,11 +3,11 @@
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from core.refusal import Refusal
+from core.refusal import Refusal, shown
 
 MAX_KEYS = 256
 MAX_DEPTH = 4
-MAX_STRING = 1024  # bytes of UTF-8
+MAX_STRING = 1024  # bytes of UTF-8; a key is a string too
 INT64 = 2**63
 
 
@@ -35,7 +35,7 @@ def _check(values: dict[str, Any], depth: int, parent: str) -> Weight:
             continue
         if kind is int:
             if not -INT64 <= value < INT64:
-                values[key] = float(value)
+                values[key] = _as_float(parent + key, value)
         elif kind is str:
             colons += _string_colons(parent + key, value)
         elif kind is dict:
@@ -52,19 +52,32 @@ def _check(values: dict[str, Any], depth: int, parent: str) -> Weight:
 def _key_colons(key: str) -> int:
     if not key:
         raise Refusal("bad_key", "a key is empty")
+    if _is_too_long(key):
+        raise Refusal("bad_key", f"key {shown(key)} is longer than {MAX_STRING} bytes")
     for char, name in ((".", "'.'"), ("$", "'$'"), ("\0", "NUL")):
         if char in key:
-            raise Refusal("bad_key", f"key {key[:64]!r} holds {name}", "keys go without '.', '$' and NUL")
+            raise Refusal("bad_key", f"key {shown(key)} holds {name}", "keys go without '.', '$' and NUL")
     return key.count(":")
 
 
 def _string_colons(path: str, value: str) -> int:
-    # A character takes at most 4 bytes: most strings are settled without encoding them.
-    if len(value) * 4 > MAX_STRING and len(value.encode()) > MAX_STRING:
+    if _is_too_long(value):
         raise Refusal(
             "string_too_long", f"{path!r} holds {len(value.encode())} bytes; the limit is {MAX_STRING}"
         )
     return value.count(":")
+
+
+def _is_too_long(text: str) -> bool:
+    # A character takes at most 4 bytes: most strings are settled without encoding them.
+    return len(text) * 4 > MAX_STRING and len(text.encode()) > MAX_STRING
+
+
+def _as_float(path: str, value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        raise Refusal("bad_value", f"{path!r} is a number beyond 1.8e308") from None
 
 
 def _bad_value(path: str, value: object) -> Refusal:

@@ -1,6 +1,7 @@
 """Who was heard: last-seen times to MongoDB, and devices that were offline or inactive back to life."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 
 import structlog
@@ -19,6 +20,7 @@ from store.writes import Fate
 log = structlog.get_logger()
 
 WAKE_EVERY_S = 0.25
+MAX_EVENTS = 10_000  # that wait to be announced; beyond them the oldest are dropped
 
 
 class Attendance:
@@ -34,7 +36,7 @@ class Attendance:
         self._every_s = every_s
         self._last_seen: dict[bytes, int] = {}
         self._woken: dict[str, int] = {}  # path → when it was heard
-        self._events: list[DomainEvent] = []
+        self._events: deque[DomainEvent] = deque(maxlen=MAX_EVENTS)
 
     def add(self, works: Sequence[Work]) -> None:
         for work in works:
@@ -57,17 +59,20 @@ class Attendance:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._wake_all(), name="wake")
             tasks.create_task(self._keep_times(), name="last-seen")
+            tasks.create_task(self._tell(), name="events")
 
     async def flush(self) -> None:
         """Last-seen times reach MongoDB, and only then the time in which we listened."""
-        last_seen, self._last_seen = self._last_seen, {}
+        last_seen, proof = dict(self._last_seen), self._observer.proof
         try:
-            proof = self._observer.proof
             await self._fleet.heard(last_seen)
             await self._observer.record(proof)
         except StoreAway as error:
-            self._last_seen = last_seen | self._last_seen
             log.warning("last_seen_waits", devices=len(self._last_seen), error=str(error)[:200])
+            return
+        for key, at in last_seen.items():
+            if self._last_seen[key] == at:  # not heard again meanwhile
+                del self._last_seen[key]
 
     async def _keep_times(self) -> None:
         while True:
@@ -84,7 +89,17 @@ class Attendance:
                     del woken[path]
             except StoreAway:
                 self._woken = woken | self._woken
-            events, self._events = self._events, []
+
+    async def _tell(self) -> None:
+        while True:
+            await asyncio.sleep(WAKE_EVERY_S)
+            await self.tell()
+
+    async def tell(self) -> None:
+        """Announces what has happened since the last time."""
+        events = list(self._events)
+        self._events.clear()
+        if events:
             await self._herald.announce(events)
 
     async def _wake(self, path: str, at: int) -> None:

@@ -23,6 +23,9 @@ from store.seen import Seen
 
 log = structlog.get_logger()
 
+Names = Mapping[str, tuple[str, str]]  # device id → organisation, device
+Heard = Mapping[str, Mapping[str, int]]  # organisation → device → ms
+
 MAX_WAITING = 200_000  # devices whose newest values wait for Redis to come back
 
 
@@ -56,22 +59,30 @@ class Fanout:
         newest, names = self._newest.take(), self._names
         heard, self._heard, self._names = self._heard, defaultdict(dict), {}
         try:
-            if newest:
-                await self._latest.put(newest)
-                await self._live.send(_frames(newest, names))
-            if heard:
-                await self._seen.put(heard)
+            await self._send(newest, names, heard)
         except StoreAway as error:
             log.warning("redis_away", devices=len(newest), error=str(error))
-            self._take_back(newest, names)
+            self._take_back(newest, names, heard)
+        except asyncio.CancelledError:
+            self._take_back(newest, names, heard)
+            raise
+
+    async def _send(self, newest: Mapping[str, Values], names: Names, heard: Heard) -> None:
+        if newest:
+            await self._latest.put(newest)
+            await self._live.send(_frames(newest, names))
+        if heard:
+            await self._seen.put(heard)
 
     def _add_readings(self, device: KnownDevice, work: Work) -> None:
         self._names[device.name] = (device.org, device.device)
         for entry in work.entries:
             self._newest.add(device.name, entry.ts, entry.values)
 
-    def _take_back(self, newest: Mapping[str, Values], names: Mapping[str, tuple[str, str]]) -> None:
+    def _take_back(self, newest: Mapping[str, Values], names: Names, heard: Heard) -> None:
         """Older than whatever came meanwhile, which the times sort out."""
+        for org, times in heard.items():
+            self._heard[org] = {**times, **self._heard[org]}
         for device, values in newest.items():
             if len(self._newest) >= MAX_WAITING:
                 return
@@ -80,7 +91,7 @@ class Fanout:
                 self._newest.add(device, ts, {key: value})
 
 
-def _frames(newest: Mapping[str, Values], names: Mapping[str, tuple[str, str]]) -> dict[str, bytes]:
+def _frames(newest: Mapping[str, Values], names: Names) -> dict[str, bytes]:
     """Organisation → one frame with every device of it that spoke."""
     by_org: dict[str, dict[str, tuple[int, Mapping[str, Any]]]] = defaultdict(dict)
     for device, values in newest.items():

@@ -1,6 +1,6 @@
 """Domain events go out twice: over MQTT to whoever subscribes to topics, over Redis to our own processes."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import structlog
 
@@ -20,10 +20,10 @@ class Herald:
         self._subscriber = subscriber
         self._live = live
 
-    async def announce(self, events: Iterable[DomainEvent]) -> None:
+    async def announce(self, events: Sequence[DomainEvent]) -> None:
         for event in events:
             self._subscriber.publish(topics.event(event.org, event.kind), event_frame(event))
-            try:
-                await self._live.announce(event)
-            except StoreAway as error:
-                log.warning("event_untold", kind=event.kind, device=event.device, error=str(error))
+        try:
+            await self._live.announce(*events)
+        except StoreAway as error:
+            log.warning("events_untold", events=len(events), error=str(error))

@@ -48,7 +48,8 @@ class Keeper:
         self._batch_size = batch_size
         self._on_settled = on_settled
         self._on_proof = on_proof
-        self._current: asyncio.Task[None] | None = None
+        self._current: asyncio.Task[bool] | None = None
+        self._is_ending = False
         ledger.receive(len(spool))  # of an earlier run: acked then, not settled yet
 
     async def run(self) -> None:
@@ -58,11 +59,11 @@ class Keeper:
             tasks.create_task(self._drain(), name="drain")
 
     async def finish(self) -> None:
-        """Keeps what the intake still holds; call after `run` ended."""
-        if self._current is not None:
-            await self._current
-        while batch := self._intake.rest():
-            await self._keep(batch)
+        """Keeps what the intake still holds, as far as the spool has room; call after `run` ended."""
+        self._is_ending = True
+        is_kept = await self._current if self._current is not None else True
+        while is_kept and (batch := self._intake.rest()):
+            is_kept = await self._keep(batch)
 
     async def _keep_batches(self) -> None:
         while True:
@@ -71,16 +72,19 @@ class Keeper:
             self._current = asyncio.create_task(self._keep(batch), name="keep-batch")
             await asyncio.shield(self._current)
 
-    async def _keep(self, batch: Sequence[Work]) -> None:
+    async def _keep(self, batch: Sequence[Work]) -> bool:
+        """False where nobody may ack it, nor anything behind it."""
         probes = [work for work in batch if work.message.topic == self._probe_topic]
         works = [work for work in batch if work.message.topic != self._probe_topic] if probes else batch
         left = works if len(self._spool) else await self._settle(works)
         if left:
-            await self._put_aside(left)
-        elif probes:
+            if not await self._put_aside(left):
+                return False
+        elif probes and not len(self._spool):  # what waits there came before the probe
             self._on_proof(float(probes[-1].message.payload))
         _ack(batch)
         self._intake.release(batch)
+        return True
 
     async def _settle(self, works: Sequence[Work]) -> Sequence[Work]:
         """Those left where MongoDB is away, always the last ones; they may have been stored all the same."""
@@ -89,7 +93,7 @@ class Keeper:
         except StoreAway as error:
             log.warning("store_away", messages=len(works), error=str(error)[:200])
             for work in works:
-                work.message.maybe_seen = True
+                work.message.tried()
             return works
         except Exception:
             log.exception("batch_failed", messages=len(works))
@@ -100,7 +104,7 @@ class Keeper:
     async def _settle_singly(self, works: Sequence[Work]) -> Sequence[Work]:
         """After a fault of ours: the message that trips it goes to the dead letters, its neighbours pass."""
         for work in works:
-            work.message.maybe_seen = True
+            work.message.tried()
         for done, work in enumerate(works):
             try:
                 windows = await self._settle_or_bury(work)
@@ -126,13 +130,16 @@ class Keeper:
         self._ledger.settle(fates.count("stored"), fates.count("merged"), fates.count("dead"))
         self._on_settled(works, windows)
 
-    async def _put_aside(self, works: Sequence[Work]) -> None:
-        while works:
+    async def _put_aside(self, works: Sequence[Work]) -> bool:
+        """False at the end where there is no room: unacked, they are the broker's to deliver again."""
+        while True:
             try:
                 await self._spool.append([work.message for work in works])
-                return
+                return True
             except SpoolFull as error:
                 log.warning("spool_full", error=str(error))
+                if self._is_ending:
+                    return False
                 await asyncio.sleep(RETRY_S)
 
     async def _drain(self) -> None:
@@ -153,4 +160,4 @@ def _ack(batch: Sequence[Work]) -> None:
     """In the order of arrival; those of a lost connection go nowhere, the broker delivers them again."""
     for origin, works in groupby(batch, key=lambda work: work.origin):
         if origin is not None:
-            origin.ack([work.message.identity for work in works if work.message.identity > 0])
+            origin.ack([packet_id for work in works if (packet_id := work.message.packet_id)])

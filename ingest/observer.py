@@ -16,7 +16,7 @@ from store.observations import Observations
 log = structlog.get_logger()
 
 PROBE_EVERY_S = 5.0
-GAP_S = 3 * PROBE_EVERY_S  # without a proof for so long, nobody was known to listen
+GAP = 3  # probes without a proof, after which nobody was known to listen
 
 
 class Observer:
@@ -47,7 +47,7 @@ class Observer:
             await asyncio.sleep(self._every_s)
 
     def prove(self, sent: float) -> None:
-        if self.proof is None or sent - self.proof > GAP_S:
+        if self.proof is None or sent - self.proof > GAP * self._every_s:
             self._start = sent
         self.proof = max(sent, self.proof or sent)
 

@@ -20,11 +20,12 @@ _SCHEMA = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = FULL;
 CREATE TABLE IF NOT EXISTS messages (
-    id INTEGER PRIMARY KEY,
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     topic TEXT NOT NULL,
     payload BLOB NOT NULL,
     received INTEGER NOT NULL,
     identity INTEGER NOT NULL,
+    since INTEGER NOT NULL,
     retain INTEGER NOT NULL
 );
 """
@@ -44,6 +45,8 @@ class Spool:
         self._count, self._bytes = connection.execute(
             f"SELECT count(*), coalesce(sum(length(payload) + length(topic) + {OVERHEAD}), 0) FROM messages"  # noqa: S608
         ).fetchone()
+        # Rows up to here went out to be stored before; None: an earlier run may have tried the first ones.
+        self._tried: int | None = None if self._count else 0
 
     @classmethod
     @asynccontextmanager
@@ -87,19 +90,29 @@ class Spool:
             self._bytes -= sum(_size(message) for _, message in rows)
 
     def _insert(self, messages: Sequence[Message]) -> None:
-        rows = [(m.topic, m.payload, m.received, m.identity, m.retain) for m in messages]
+        rows = [(m.topic, m.payload, m.received, m.identity, m.since, m.retain) for m in messages]
         with self._db:
             self._db.executemany(
-                "INSERT INTO messages (topic, payload, received, identity, retain) VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO messages (topic, payload, received, identity, since, retain) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
                 rows,
             )
 
     def _select(self, most: int) -> list[Row]:
-        query = "SELECT id, topic, payload, received, identity, retain FROM messages ORDER BY id LIMIT ?"
-        return [
-            (number, Message(topic, payload, received, identity, True, bool(retain)))
-            for number, topic, payload, received, identity, retain in self._db.execute(query, (most,))
-        ]
+        query = (
+            "SELECT id, topic, payload, received, identity, since, retain FROM messages ORDER BY id LIMIT ?"
+        )
+        found = self._db.execute(query, (most,)).fetchall()
+        last = found[-1][0] if found else 0
+        tried = last if self._tried is None else self._tried
+        self._tried = max(tried, last)
+        rows = []
+        for number, topic, payload, received, identity, since, retain in found:
+            message = Message(topic, payload, received, identity, since, bool(retain))
+            if number <= tried:
+                message.tried()
+            rows.append((number, message))
+        return rows
 
     def _delete(self, mark: int) -> None:
         with self._db:

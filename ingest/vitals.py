@@ -9,6 +9,7 @@ import structlog
 from broker.subscriber import Subscriber
 from core.ledger import Ledger
 from ingest.intake import Intake
+from ingest.slot import Slot
 from ingest.spool import Spool
 from store.errors import StoreAway
 from store.status import ProcessStatus, Statuses
@@ -25,7 +26,7 @@ class Vitals:
 
     def __init__(
         self,
-        ingest_id: str,
+        slot: Slot,
         pings: dict[str, Ping],
         subscriber: Subscriber,
         ledger: Ledger,
@@ -33,7 +34,7 @@ class Vitals:
         spool: Spool,
         statuses: Statuses,
     ) -> None:
-        self._ingest_id = ingest_id
+        self._slot = slot
         self._pings = pings
         self._subscriber = subscriber
         self._ledger = ledger
@@ -47,12 +48,14 @@ class Vitals:
         checks = {name: self._problems.get(name, "ok") for name in self._pings}
         checks["broker"] = "ok" if self._subscriber.connection else "not connected"
         ready = all(state == "ok" for state in checks.values())
-        return ready, {"id": self._ingest_id, "checks": checks, "messages": self._messages()}
+        return ready, {"id": self._slot.client_id, "checks": checks, "messages": self._messages()}
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             await asyncio.gather(*(self._check(name, ping) for name, ping in self._pings.items()))
+            if self._subscriber.connection:
+                self._slot.note_alive()
             await self._tell()
             await asyncio.sleep(CHECK_EVERY_S)
 
@@ -70,7 +73,7 @@ class Vitals:
     async def _tell(self) -> None:
         ready, detail = self.ready()
         try:
-            await self._statuses.put(ProcessStatus("ingest", self._ingest_id, ready, detail))
+            await self._statuses.put(ProcessStatus("ingest", self._slot.client_id, ready, detail))
         except StoreAway:
             return  # the check of Redis has said so
 

@@ -15,16 +15,30 @@ from store.writes import Entry, Fate
 class Message(msgspec.Struct, gc=False):
     """What arrived, as the spool keeps it too. `received` in ms.
 
-    `identity` is the packet id, which the broker keeps when it delivers again; below zero at QoS 0, where it
-    never does. `maybe_seen`: an earlier attempt to store it may have succeeded.
+    `identity` is the packet id, which the broker keeps when it delivers again, above it the session's number;
+    below zero at QoS 0, where it never does. `since`: 0 where nobody tried to store it before; else an
+    earlier attempt may have done so, under a server time (ms) not before that.
     """
 
     topic: str
     payload: bytes
     received: int
     identity: int
-    maybe_seen: bool
+    since: int
     retain: bool
+
+    @property
+    def maybe_seen(self) -> bool:
+        return self.since > 0
+
+    def tried(self) -> None:
+        """Its fate is unknown from now on: the attempt to store it may have succeeded."""
+        self.since = self.since or self.received
+
+    @property
+    def packet_id(self) -> int:
+        """0 at QoS 0, which wants no ack."""
+        return self.identity & 0xFFFF if self.identity > 0 else 0
 
     def delivery(self, index: int = 0) -> int:
         """64 bits (signed, as BSON has them) that a second delivery of the same message shares."""
@@ -60,6 +74,11 @@ class Work(msgspec.Struct, gc=False):
         return self.address.kind if self.address else None
 
     @property
+    def is_void(self) -> bool:
+        """An empty status takes a retained one back (3.3.1.3); it says nothing of the device."""
+        return self.kind is Uplink.STATUS and not self.message.payload
+
+    @property
     def fate(self) -> str:
         """stored, merged or dead: as told in receipts and counted in the ledger."""
         if self.refusal is not None:
@@ -73,13 +92,13 @@ class Work(msgspec.Struct, gc=False):
 
     @property
     def seqs(self) -> list[tuple[int, bool]]:
-        """The counters that the message carries, and whether each one's reading was new."""
+        """The counters that the message carries; False for one known to have been settled before."""
         if self.refusal is not None:
-            return [(seq, False) for seq in find_seqs(self.message.payload)]
+            return [(seq, True) for seq in find_seqs(self.message.payload)]
         if not self.counts:
             return []
         return [
-            (reading.seq, entry.fate is Fate.STORED)
+            (reading.seq, entry.fate is Fate.STORED or self.message.maybe_seen)
             for reading, entry in zip(self.readings, self.entries, strict=True)
             if reading.seq is not None
         ]
@@ -90,10 +109,14 @@ def read(work: Work) -> None:
     message = work.message
     try:
         work.address = parse_uplink(message.topic)
+        if work.is_void:
+            return
         if work.address.kind is Uplink.STATUS:
             work.status = read_status(message.payload)
+        elif reader := READERS.get(work.address.kind):
+            work.readings = reader(message.payload, message.received)
         else:
-            work.readings = READERS[work.address.kind](message.payload, message.received)
+            work.refusal = Refusal("not_supported", f"nothing takes {work.address.kind} yet")
     except TopicError as error:
         work.refusal = Refusal("bad_topic", str(error))
     except Refusal as refusal:

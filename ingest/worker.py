@@ -8,7 +8,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry
 
 from broker.connection import Subscription
-from broker.publisher import Login
+from broker.login import Login
 from broker.subscriber import Subscriber
 from config.settings import Ingest as IngestSettings
 from core import topics
@@ -54,10 +54,17 @@ class Worker:
             settings.window_bytes,
             settings.batch_size,
             settings.batch_age_s,
+            slot.session,
+            slot.last_alive(),
         )
         share = settings.share if login.version == "5" else None
         filters = [*topics.uplink_filters(share or None), probe_topic]
-        subscription = Subscription(slot.client_id, filters, receive_maximum=settings.window)
+        subscription = Subscription(
+            slot.client_id,
+            filters,
+            dropped=slot.earlier_filters(filters),
+            receive_maximum=settings.window,
+        )
         self.subscriber = Subscriber(login, subscription, self.intake.on_deliveries)
         herald = Herald(self.subscriber, stores.live)
         directory = Directory(stores.fleet, time.monotonic)
@@ -84,7 +91,7 @@ class Worker:
         )
         self.registry.register(Accounts(self.ledger, self.intake, spool))
         self.vitals = Vitals(
-            slot.client_id, stores.pings, self.subscriber, self.ledger, self.intake, spool, stores.statuses
+            slot, stores.pings, self.subscriber, self.ledger, self.intake, spool, stores.statuses
         )
 
     async def run(self) -> None:
@@ -111,10 +118,11 @@ class Worker:
 
     async def _finish(self) -> None:
         """The connection is still there for the last acks."""
-        self.subscriber.rest()
+        self.intake.close()
         await self._keeper.finish()
         await self._fanout.flush()
         await self._attendance.flush()
+        await self._attendance.tell()
 
     def _on_settled(self, works: Sequence[Work], windows: Windows) -> None:
         self._counts.add(works)

@@ -7,7 +7,8 @@ from typing import Any
 
 import structlog
 
-from broker.publisher import BrokerAway, Publisher
+from broker.login import BrokerAway
+from broker.publisher import Publisher
 from core import topics
 from core.events import DomainEvent
 from store.errors import StoreAway

@@ -34,6 +34,7 @@ class Gravedigger:
         while batch := await self._purge.tombstones(due, BATCH):
             for tombstone in batch:
                 documents += await self._purge.device(tombstone.id)
+                documents += await self._purge.letters(tombstone.org, tombstone.device, tombstone.at)
                 await self._forget(tombstone)
                 await self._purge.bury(tombstone)
                 devices += 1

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from core.events import DomainEvent, EventKind
-from core.silence import cutoff, horizon, merge
+from core.silence import common, cutoff, horizon
 from jobs.herald import Herald
 from store.observations import Observations
 from store.silent import BATCH, Found, Silent
@@ -45,7 +45,7 @@ class Sweep:
 
     async def run(self) -> dict[str, Any]:
         """The number of devices that each rule changed. Raises `StoreAway`."""
-        spans = merge(await self._observations.since(0))
+        spans = common(await self._observations.all(), self._clock())
         seen_until = horizon(spans)
         if seen_until is None:
             return {"observed": False}
@@ -66,7 +66,7 @@ class Sweep:
 
     async def forget(self) -> dict[str, Any]:
         """Drops the observations that no limit reaches back to, twice over. Raises `StoreAway`."""
-        spans = merge(await self._observations.since(0))
+        spans = common(await self._observations.all(), self._clock())
         own = await self._silent.own_limits()
         moment = cutoff(2 * max(self._limits.inactive_s, self._limits.offline_s, *own), spans)
         return {"spans": await self._observations.forget(moment) if moment is not None else 0}

@@ -6,7 +6,7 @@ from typing import Any
 
 import structlog
 
-from broker.publisher import BrokerAway
+from broker.login import BrokerAway
 from store.errors import StoreAway
 from store.status import ProcessStatus, Statuses
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import takewhile
 from random import Random
 
-from broker.publisher import Login
+from broker.login import Login
 from simulator.messages import Message, Pause, compose
 from simulator.models import build
 from simulator.script import Habits, script

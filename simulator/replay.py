@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from broker.device import DeviceConnection, connected
-from broker.publisher import BrokerAway, Login
+from broker.login import BrokerAway, Login
 from core.topics import Uplink
 from simulator.tally import Tally
 

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from broker.device import DeviceConnection, connected
-from broker.publisher import BrokerAway, Login
+from broker.login import BrokerAway, Login
 from simulator.messages import Message, Pause
 from simulator.tally import Tally
 

@@ -5,9 +5,8 @@ import secrets
 from datetime import UTC, datetime
 
 import structlog
-from pwdlib import PasswordHash
-from pwdlib.hashers.argon2 import Argon2Hasher
 
+from api.passwords import hasher
 from config.settings import Settings
 from core.topics import is_slug
 from sluice import private, replica
@@ -60,11 +59,7 @@ async def _first_owner(database: Database, settings: Settings) -> None:
     file = settings.data / "credentials.json"
     private.write(file, {"org": settings.org, "email": email, "password": password})
     try:
-        await users.create(settings.org, email, _hash(password), "owner", datetime.now(UTC))
+        await users.create(settings.org, email, hasher().hash(password), "owner", datetime.now(UTC))
     except Conflict:  # another init was faster
         return
     log.info("owner_created", org=settings.org, email=email, credentials=str(file))
-
-
-def _hash(password: str) -> str:
-    return PasswordHash((Argon2Hasher(time_cost=2, memory_cost=19456, parallelism=1),)).hash(password)

@@ -124,7 +124,7 @@ app.command()(simulate)
 
 @app.command()
 def doctor(config: ConfigFile = None) -> None:
-    """Say where each part comes from, its version, and what the broker can promise."""
+    """Say where each part comes from and what the broker promises."""
     import asyncio
 
     from sluice.doctor import examine, report

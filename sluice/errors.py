@@ -3,7 +3,8 @@
 SluiceError
 ├── UpError      the stack cannot start, or is running already
 ├── BinaryError  a program is missing, or is there and cannot run
-└── InitError    the databases cannot be prepared
+├── InitError    the databases cannot be prepared
+└── SettingError a process cannot run with the settings that it was given
 """
 
 
@@ -21,3 +22,7 @@ class BinaryError(SluiceError):
 
 class InitError(SluiceError):
     """The message names the database and what it answered."""
+
+
+class SettingError(SluiceError):
+    """The message names the setting and the limit."""

@@ -1,6 +1,7 @@
 """How every process runs: one coroutine, cancelled once by SIGINT or SIGTERM; a clean stop is status 0."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 
 def run(main: Coroutine[Any, Any, None], fast: bool = True) -> None:
     """Returns when `main` has ended or has been stopped; `fast` runs it on uvloop."""
+    os.umask(0o077)  # the spool and the logs hold what devices sent
     with asyncio.Runner(loop_factory=_uvloop() if fast else None) as runner:
         runner.run(_until_stopped(main))
 

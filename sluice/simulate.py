@@ -98,7 +98,7 @@ async def _fleet(
 async def _replay(
     endpoint: "Endpoint", login: tuple[str, str], file: Path, key: str, speed: float, tally: "Tally"
 ) -> None:
-    from broker.publisher import BrokerAway
+    from broker.login import BrokerAway
     from simulator.replay import ReplayError, read_series, replay
 
     try:

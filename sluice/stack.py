@@ -24,6 +24,16 @@ _SECRETS = {
 }
 
 
+# By default WiredTiger writes pages out from 5 % of dirty cache on and makes inserts wait at 20 %. Readings
+# of many devices dirty one page a device, and each would be written again and again for a few new rows.
+# The journal keeps what is not written yet (docs/decisions/0012-dirty-cache.md).
+EVICTION = ",".join(
+    f"eviction_{kind}_{bound}={percent}"
+    for kind in ("dirty", "updates")
+    for bound, percent in (("target", 60), ("trigger", 70))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """`urls` are those of run.json; `listeners` are the broker's, `health` has each worker's /readyz."""
@@ -150,7 +160,8 @@ def _mongod(binary: Binary, folder: Path, port: int, env: Mapping[str, str]) -> 
     folder.mkdir(parents=True, exist_ok=True)
     argv = (
         *(str(binary.path), "--dbpath", str(folder), "--bind_ip", LOOPBACK, "--port", str(port)),
-        *("--replSet", "sluice", "--oplogSize", "512", "--wiredTigerCacheSizeGB", "0.25"),
+        *("--replSet", "sluice", "--oplogSize", "512"),
+        *("--wiredTigerCacheSizeGB", "0.5", "--wiredTigerEngineConfigString", EVICTION),
         *("--quiet", "--nounixsocket", "--setParameter", "diagnosticDataCollectionEnabled=false"),
     )
     return Program("mongod", argv, env)

@@ -1,6 +1,6 @@
 """The dead-letter inbox: what could not be stored, its original bytes, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -34,19 +34,23 @@ class DeadLetters:
             with away_as_store_error():
                 await self._letters.insert_many([_document(letter) for letter in letters], ordered=False)
 
-    async def seen(self, deliveries: Sequence[int]) -> set[int]:
-        """Which of these deliveries are in the inbox already."""
-        if not deliveries:
+    async def seen(self, since: Mapping[int, int]) -> set[int]:
+        """Of the deliveries in `since` those that are in the inbox, from that time (ms) on."""
+        if not since:
             return set()
-        query = {"delivery": {"$in": list(deliveries)}}
+        query = {"delivery": {"$in": list(since)}}
         with away_as_store_error():
-            documents = await self._letters.find(query, {"delivery": 1}).to_list()
-        return {document["delivery"] for document in documents}
+            documents = await self._letters.find(query, {"delivery": 1, "at": 1}).to_list()
+            found = [one for one in documents if one["at"] >= _time(since[one["delivery"]])]
+            if found:  # a write after the read is on a majority only together with what was read
+                same = {"delivery": found[0]["delivery"]}
+                await self._letters.update_one({"_id": found[0]["_id"]}, {"$set": same})
+        return {document["delivery"] for document in found}
 
 
 def _document(letter: DeadLetter) -> Document:
     return {
-        "at": datetime.fromtimestamp(letter.at / 1000, UTC),
+        "at": _time(letter.at),
         "org": letter.org,
         "device": letter.device,
         "topic": letter.topic,
@@ -56,3 +60,7 @@ def _document(letter: DeadLetter) -> Document:
         "hint": letter.refusal.hint,
         "delivery": letter.delivery,
     }
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)

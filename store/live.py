@@ -37,12 +37,14 @@ class Live:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    async def announce(self, event: DomainEvent) -> None:
-        frame = event_frame(event)
+    async def announce(self, *events: DomainEvent) -> None:
         with away_as_store_error():
             async with self._redis.pipeline(transaction=False) as pipe:
-                pipe.xadd(f"events:{event.org}", {"event": frame}, maxlen=STREAM_LENGTH, approximate=True)
-                pipe.publish(f"live:{event.org}", frame)
+                for event in events:
+                    frame = event_frame(event)
+                    stream = f"events:{event.org}"
+                    pipe.xadd(stream, {"event": frame}, maxlen=STREAM_LENGTH, approximate=True)
+                    pipe.publish(f"live:{event.org}", frame)
                 await pipe.execute()
 
     async def send(self, frames: Mapping[str, bytes]) -> None:

@@ -18,6 +18,7 @@ from pymongo.errors import (
     WTimeoutError,
 )
 
+from store import cancellation
 from store.errors import StoreAway
 
 Document = dict[str, Any]
@@ -36,6 +37,7 @@ async def connect(url: str, database: str, timeout_s: float) -> AsyncIterator[Da
         serverSelectionTimeoutMS=int(timeout_s * 1000),
         connectTimeoutMS=int(timeout_s * 1000),
         timeoutMS=int(timeout_s * 1000),
+        retryReads=False,  # on a node without primary the driver repeats them without a pause until timeoutMS
         appname="sluice",
     )
     codec: CodecOptions[Document] = CodecOptions(tz_aware=True, tzinfo=UTC)
@@ -49,7 +51,8 @@ async def connect(url: str, database: str, timeout_s: float) -> AsyncIterator[Da
 def away_as_store_error() -> Iterator[None]:
     """Turns "no server, no majority, no answer in time" into `StoreAway`; other errors pass."""
     try:
-        yield
+        with cancellation.kept():
+            yield
     except PyMongoError as error:
         if is_away(error):
             raise StoreAway(str(error)) from error

@@ -18,11 +18,14 @@ class Observations:
         with away_as_store_error():
             await self._spans.update_one({"_id": f"{ingest_id}:{start:.3f}"}, update, upsert=True)
 
-    async def since(self, moment: float) -> list[Span]:
-        """Every span that reaches past `moment`."""
+    async def all(self) -> dict[str, list[Span]]:
+        """Ingest → its spans, in no order."""
+        spans: dict[str, list[Span]] = {}
         with away_as_store_error():
-            documents = await self._spans.find({"to": {"$gt": _time(moment)}}).to_list()
-        return [(document["from"].timestamp(), document["to"].timestamp()) for document in documents]
+            async for document in self._spans.find():
+                span = (document["from"].timestamp(), document["to"].timestamp())
+                spans.setdefault(document["ingest"], []).append(span)
+        return spans
 
     async def forget(self, before: float) -> int:
         """Drops the spans that ended before; their number."""

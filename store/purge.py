@@ -40,6 +40,12 @@ class Purge:
             sequences = await self._database["sequences"].delete_many({"_id": device})
         return deleted + sequences.deleted_count
 
+    async def letters(self, org: str, device: str, upto: datetime) -> int:
+        """Deletes the device's dead letters, which hold what it sent; their number."""
+        query = {"org": org, "device": device, "at": {"$lte": upto}}
+        with away_as_store_error():
+            return (await self._database["dead_letters"].delete_many(query)).deleted_count
+
     async def tombstones(self, before: datetime, limit: int) -> list[Tombstone]:
         """Of devices deleted before, oldest first."""
         with away_as_store_error():

@@ -1,14 +1,12 @@
 """The connection to Redis: nothing durable lives there, so every failure is `StoreAway` and survivable."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from redis import asyncio as redis_asyncio
-from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from store import cancellation
 from store.errors import StoreAway
 
 Redis = redis_asyncio.Redis
@@ -28,23 +26,12 @@ async def connect(url: str, timeout_s: float) -> AsyncIterator[Redis]:
 
 @contextmanager
 def away_as_store_error() -> Iterator[None]:
-    """Turns connection failures, time-outs and a server that is loading or read-only into `StoreAway`.
-
-    redis-py sends through `asyncio.wait_for`, which before Python 3.12 may swallow the cancellation of its
-    task (python/cpython#86296); one that came within the body is raised anew, else the task never ends.
-    """
-    task = asyncio.current_task()
-    cancelled_before = task.cancelling() if task else 0
+    """Turns every failure of Redis into `StoreAway`: nobody answers, out of memory, loading, read-only."""
     try:
-        yield
-        if task and task.cancelling() > cancelled_before:
-            raise asyncio.CancelledError
-    except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-        raise StoreAway(str(error)) from error
-    except RedisError as error:
-        if str(error).startswith(("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN")):
-            raise StoreAway(str(error)) from error
-        raise
+        with cancellation.kept():
+            yield
+    except (RedisError, OSError) as error:
+        raise StoreAway(f"{type(error).__name__}: {error}") from error
 
 
 async def ping(client: Redis) -> None:

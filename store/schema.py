@@ -35,6 +35,7 @@ INDEXES: dict[str, list[IndexModel]] = {
     "users": [IndexModel([("email", ASCENDING)], unique=True), IndexModel([("org", ASCENDING)])],
     "dead_letters": [
         IndexModel([("org", ASCENDING), ("at", DESCENDING)]),
+        IndexModel([("org", ASCENDING), ("device", ASCENDING), ("at", DESCENDING)]),
         _DELIVERY,
     ],
     "audit": [IndexModel([("org", ASCENDING), ("at", DESCENDING)])],

@@ -11,6 +11,7 @@ from pymongo.errors import DuplicateKeyError
 
 from core.sequences import Window, settle
 from store.mongo import Database, Document, away_as_store_error
+from store.parallel import each
 
 
 class Sequences:
@@ -26,10 +27,10 @@ class Sequences:
         with away_as_store_error():
             found = await self._windows.find({"_id": {"$in": [ObjectId(key) for key in settled]}}).to_list()
             documents = {document["_id"].binary: document for document in found}
-            return {
-                key: await self._move(ObjectId(key), documents.get(key), seqs)
-                for key, seqs in settled.items()
-            }
+            windows = await each(
+                self._move(ObjectId(key), documents.get(key), seqs) for key, seqs in settled.items()
+            )
+        return dict(zip(settled, windows, strict=True))
 
     async def _move(
         self, device: ObjectId, document: Document | None, seqs: Sequence[tuple[int, bool]]

@@ -5,7 +5,7 @@ wins. One with the server's time carries `delivery`, a hash of the delivery that
 delivery of the same message is found where the broker may have sent it before.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any
@@ -74,18 +74,31 @@ class Readings:
             if taken:
                 await self._merge(taken)
 
-    async def seen(self, deliveries: Sequence[int]) -> set[int]:
-        """Which of these deliveries are stored already."""
-        if not deliveries:
-            return set()
-        query = {"delivery": {"$in": list(deliveries)}}
+    async def seen(self, since: Mapping[int, int]) -> set[int]:
+        """Of the deliveries in `since` those that are stored under that time (ms) or a later one.
+
+        An older one is of another message: packet ids come round, and devices repeat themselves.
+        """
+        query = {"delivery": {"$in": list(since)}}
         with away_as_store_error():
-            documents = await self._collection.find(query, {"delivery": 1}).to_list()
-        return {document["delivery"] for document in documents}
+            documents = await self._collection.find(query, {"delivery": 1, "ts": 1}).to_list()
+            found = [one for one in documents if one["ts"] >= _time(since[one["delivery"]])]
+            if found:
+                await self._settle(found[0])
+        return {document["delivery"] for document in found}
+
+    async def _settle(self, document: Document) -> None:
+        """A read may show what no majority has yet; a write after it is on one only together with that."""
+        same = {"delivery": document["delivery"]}
+        await self._collection.update_one({"_id": document["_id"]}, {"$set": same})
 
     def _slots(self, entries: Sequence[Entry]) -> dict[bytes, _Slot]:
         slots: dict[bytes, _Slot] = {}
+        server_timed = []
         for entry in entries:
+            if entry.delivery is not None:
+                server_timed.append(entry)
+                continue
             document = self._document(entry)
             slot = slots.get(document["_id"])
             if slot is None:
@@ -94,6 +107,10 @@ class Readings:
             entry.fate = Fate.MERGED
             self._join(slot.document, entry)
             slot.entries.append(entry)
+        for entry in server_timed:
+            while (document := self._document(entry))["_id"] in slots:
+                entry.ts += 1  # its time is ours to choose: it overwrites nobody
+            slots[document["_id"]] = _Slot(document, [entry])
         return slots
 
     def _document(self, entry: Entry) -> Document:
@@ -133,7 +150,11 @@ class Readings:
         return taken
 
     async def _merge(self, slots: list[_Slot]) -> None:
-        await self._collection.bulk_write([_update(slot.document) for slot in slots], ordered=False)
+        try:
+            await self._collection.bulk_write([_update(slot.document) for slot in slots], ordered=False)
+        except BulkWriteError as error:
+            if _sort_out(error, slots):
+                raise StoreAway("an upsert met another of the same key") from error
 
 
 class EventLog(Readings):

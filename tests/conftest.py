@@ -3,8 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.services import Mongod, RedisServer
+
+# The same examples on every run, and no time limit on one: the machine may be busy.
+settings.register_profile("sluice", deadline=None, derandomize=True)
+settings.load_profile("sluice")
 
 
 @pytest.fixture(scope="session")

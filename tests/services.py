@@ -13,8 +13,8 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from broker.login import Login
 from broker.mosquitto import installation, write
-from broker.publisher import Login
 from config.settings import Broker, Mqtt
 from core.access import CONTROL, SERVICE
 from core.secrets import hash_secret

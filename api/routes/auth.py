@@ -23,6 +23,7 @@ class Login(BaseModel):
     model_config = ConfigDict(extra="forbid")
     email: Annotated[str, Field(min_length=1, max_length=254, examples=["owner@sluice.local"])]
     password: Annotated[str, Field(min_length=1, max_length=1024, examples=["correct horse battery staple"])]
+    org: Annotated[str | None, Field(max_length=63, description="as in credentials.json; not needed")] = None
 
 
 class RefreshToken(BaseModel):

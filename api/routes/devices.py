@@ -3,6 +3,8 @@
 import asyncio
 import re
 import secrets
+from contextlib import suppress
+from datetime import datetime
 from typing import Annotated
 
 import structlog
@@ -28,7 +30,7 @@ from api.routes.queries import NO_QUERY, Cursored, Fields
 from api.services import Services, Using
 from broker.gate import GateError
 from core.events import EventKind
-from core.secrets import HashedSecret, hash_secret
+from core.secrets import SALT_BYTES, HashedSecret, hash_secret
 from store.devices import Device, NewDevice
 from store.errors import Conflict, StoreAway, VersionMismatch
 
@@ -36,7 +38,6 @@ log = structlog.get_logger()
 router = APIRouter(tags=["devices"], dependencies=[Depends(caller)])
 
 SECRET_BYTES = 24
-SALT_BYTES = 12  # Mosquitto's plugin takes no other length
 PURGE_S = 5.0  # what is not purged by then is left to the job that follows the tombstone
 _VERSION = re.compile(r'"(\d{1,18})"')
 
@@ -133,11 +134,14 @@ async def delete_device(
     except GateError as error:
         raise _untold(error) from error
     await services.devices.delete(caller.org, device.device, at)
+    with suppress(GateError):  # it may have come back in between, where the broker asks the registry
+        await services.gate.expel(device.path)
+    await services.announcer.clear_status(device)
     before = {name: getattr(device, name) for name in DevicePatch.model_fields}
     await services.announcer.changed(
         device, caller.actor, "device.delete", at, before=before, event=EventKind.DELETED
     )
-    await _purge(services, device)
+    await _purge(services, device, at)
 
 
 @router.post("/devices/{device}/credentials/rotate", response_model=SecretOut, dependencies=NO_QUERY)
@@ -163,10 +167,12 @@ async def _undo_create(services: Services, device: Device) -> None:
         log.error("device_left_unadmitted", device=device.path, error=str(error))
 
 
-async def _purge(services: Services, device: Device) -> None:
+async def _purge(services: Services, device: Device, at: datetime) -> None:
     try:
         async with asyncio.timeout(PURGE_S):
             await services.purge.device(device.id)
+            await services.purge.letters(device.org, device.device, at)
+            await services.traces.remove(device.id, device.org, device.device)
     except (StoreAway, TimeoutError) as error:
         log.warning("purge_postponed", device=device.path, error=str(error) or f"took over {PURGE_S:g} s")
 

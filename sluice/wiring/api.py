@@ -22,11 +22,14 @@ from api.services import Services
 from api.tokens import AccessTokens
 from api.uplinks import Replies, Uplinks
 from broker import dynsec
+from broker.embedded.gate import EmbeddedGate
 from broker.gate import Gate
-from broker.publisher import Login, Publisher
-from config.settings import Mqtt, Settings
+from broker.login import Login
+from broker.publisher import Publisher
+from config.settings import Auth, Mqtt, Settings
 from core import topics
 from core.access import CONTROL, SERVICE
+from sluice.errors import SettingError
 from store import mongo, redis
 from store.audit import Audit
 from store.devices import Devices
@@ -37,6 +40,7 @@ from store.purge import Purge
 from store.readings import Series
 from store.status import Statuses
 from store.tokens import RefreshTokens
+from store.traces import Traces
 from store.users import Users
 
 log = structlog.get_logger()
@@ -52,7 +56,7 @@ async def run(settings: Settings) -> None:
 
 @asynccontextmanager
 async def _services(settings: Settings) -> AsyncIterator[Services]:
-    access_tokens = AccessTokens(settings.auth.key.get_secret_value(), settings.auth.access_ttl_s)
+    access_tokens = _access_tokens(settings.auth)
     instance = f"api-{secrets.token_hex(6)}"
     metrics = _metrics()
     replies = Replies(instance)
@@ -84,6 +88,7 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
             latest=Latest(cache, database),
             audit=audit,
             purge=Purge(database),
+            traces=Traces(cache),
             live=live,
             gate=await stack.enter_async_context(_gate(settings, f"{instance}-gate")),
             access_tokens=access_tokens,
@@ -101,13 +106,18 @@ async def _services(settings: Settings) -> AsyncIterator[Services]:
 async def _gate(settings: Settings, identifier: str) -> AsyncIterator[Gate]:
     login = _login(settings.mqtt, CONTROL)
     if settings.broker.kind == "amqtt":
-        from broker.embedded import EmbeddedGate  # noqa: PLC0415 - amqtt's memory, for those who run it only
-
         async with Publisher.connected(login, identifier) as publisher:
             yield EmbeddedGate(publisher)
     else:
         async with dynsec.connected(login, identifier) as gate:
             yield gate
+
+
+def _access_tokens(auth: Auth) -> AccessTokens:
+    try:
+        return AccessTokens(auth.key.get_secret_value(), auth.access_ttl_s)
+    except ValueError as error:
+        raise SettingError(str(error)) from error
 
 
 def _login(mqtt: Mqtt, username: str) -> Login:

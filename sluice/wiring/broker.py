@@ -8,10 +8,12 @@ from typing import NoReturn
 import structlog
 
 from broker import mosquitto
+from broker.mosquitto import MosquittoError
 from config.settings import Settings
 from core.access import CONTROL, SERVICE
 from core.secrets import HashedSecret, matches
 from sluice import brokers
+from sluice.errors import SettingError
 from store import mongo
 from store.devices import Devices
 from store.errors import StoreAway
@@ -22,7 +24,10 @@ _RETRY_FIRST_S, _RETRY_LONGEST_S = 0.1, 5.0
 
 
 async def run(settings: Settings) -> None:
-    """With Mosquitto this process becomes it, so that the pid that the supervisor knows is the broker's."""
+    """With Mosquitto this process becomes it, so that the pid that the supervisor knows is the broker's.
+
+    Raises `SettingError` and `BinaryError`.
+    """
     url = settings.mongo.url.get_secret_value()
     async with mongo.connect(url, settings.mongo.database, settings.mongo.timeout_s) as database:
         devices = Devices(database)
@@ -30,13 +35,16 @@ async def run(settings: Settings) -> None:
             await _amqtt(settings, devices)
         logins = await _logins(devices)
     installed, folder = brokers.mosquitto_here(), settings.data / "mosquitto"
-    argv = mosquitto.write(folder, installed, settings.broker, settings.mqtt, logins.items())
+    try:
+        argv = mosquitto.write(folder, installed, settings.broker, settings.mqtt, logins.items())
+    except MosquittoError as error:
+        raise SettingError(str(error)) from error
     log.info("broker_starting", kind="mosquitto", devices=len(logins), port=settings.broker.port)
     os.execv(argv[0], argv)  # noqa: S606 - our own command line
 
 
 async def _amqtt(settings: Settings, devices: Devices) -> NoReturn:
-    from broker.embedded import serve  # noqa: PLC0415 - a third of a second, which Mosquitto's start is spared
+    from broker.embedded.server import serve  # noqa: PLC0415 - a third of a second, which Mosquitto's start is spared
 
     services = {
         SERVICE: settings.mqtt.password.get_secret_value(),

@@ -7,7 +7,8 @@ from functools import partial
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 
-from broker.publisher import BrokerAway, Login, Publisher
+from broker.login import BrokerAway, Login
+from broker.publisher import Publisher
 from config import settings as config
 from config.settings import Settings
 from core.access import SERVICE

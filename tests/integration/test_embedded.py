@@ -14,14 +14,15 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from websockets.asyncio.client import connect as ws_connect
 
-from broker.embedded import EmbeddedBrokerError, EmbeddedGate, Ports, serve
-from broker.frames import MAX_PACKET
+from broker.embedded.frames import MAX_PACKET
+from broker.embedded.gate import EXPEL_TOPIC, EmbeddedGate
+from broker.embedded.hub import Limits
+from broker.embedded.redelivery import Message, Outbox
+from broker.embedded.server import EmbeddedBrokerError, Ports, serve
+from broker.embedded.subscriptions import Subscriptions, is_filter, is_topic
 from broker.gate import Gate, GateError
-from broker.hub import Limits
-from broker.link import EXPEL_TOPIC
-from broker.publisher import Login, Publisher
-from broker.redelivery import Message, Outbox
-from broker.subscriptions import Subscriptions, is_filter, is_topic
+from broker.login import Login
+from broker.publisher import Publisher
 from core.access import CONTROL, SERVICE, may_publish, may_receive, may_subscribe
 
 SECRETS = {SERVICE: "service", CONTROL: "control"}

@@ -164,11 +164,11 @@ async def test_a_device_has_a_limit_of_its_own(yard: Yard) -> None:
 async def test_what_nobody_listened_to_is_no_silence(yard: Yard) -> None:
     """A day's outage of ours, with two minutes before and four after it, is six minutes of silence."""
     await yard.add("d", last_seen=NOW - DAY - 360, online_since=NOW - 2 * DAY)
-    await yard.observations.extend("before", NOW - 2 * DAY, NOW - DAY - 240)
-    await yard.observations.extend("after", NOW - 240, NOW)
+    await yard.observations.extend("ingest", NOW - 2 * DAY, NOW - DAY - 240)
+    await yard.observations.extend("ingest", NOW - 240, NOW)
     result = await yard.sweep().run()
     assert (result["offline"], result["deactivated"]) == (0, 0)
-    await yard.observations.extend("after", NOW - 240, NOW + 241)
+    await yard.observations.extend("ingest", NOW - 240, NOW + 241)
     assert (await yard.sweep().run())["offline"] == 1
     assert await yard.state("d") == ("active", "offline")
 
@@ -198,7 +198,7 @@ async def test_an_online_device_that_falls_silent_goes_offline(yard: Yard) -> No
     # The document is still one that ingest finds by equality.
     known = (await Fleet(yard.database).resolve(["acme/quiet"]))["acme/quiet"]
     back = Presence("online", round(NOW * 1000) + 1, 8, "birth")
-    assert await Fleet(yard.database).set_presence(known.id, known.presence, back)
+    assert await Fleet(yard.database).set_presence(known.key, known.presence, back)
 
 
 async def test_a_device_that_spoke_while_it_was_put_to_rest_is_brought_back(yard: Yard) -> None:
@@ -275,11 +275,11 @@ async def test_selection_of_silent_devices_uses_an_index(yard: Yard) -> None:
 
 async def test_observations_are_kept_for_twice_the_longest_limit(yard: Yard) -> None:
     await yard.add("patient", silent_after_s=5 * DAY)
-    await yard.observations.extend("old", NOW - 30 * DAY, NOW - 21 * DAY)
-    await yard.observations.extend("outage-before", NOW - 20 * DAY, NOW - 8 * DAY)
-    await yard.observations.extend("now", NOW - 2 * DAY, NOW)
+    await yard.observations.extend("ingest", NOW - 30 * DAY, NOW - 21 * DAY)
+    await yard.observations.extend("ingest", NOW - 20 * DAY, NOW - 8 * DAY)
+    await yard.observations.extend("ingest", NOW - 2 * DAY, NOW)
     assert await yard.sweep().forget() == {"spans": 1}
-    assert len(await yard.observations.since(0)) == 2
+    assert len((await yard.observations.all())["ingest"]) == 2
 
 
 async def test_a_tombstone_takes_late_data_with_it(yard: Yard) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from broker.device import connected
-from broker.embedded import serve
-from broker.publisher import BrokerAway, Login, Publisher
+from broker.embedded.server import serve
+from broker.login import BrokerAway, Login
+from broker.publisher import Publisher
 from core.access import SERVICE
 from simulator import sensor
 from simulator.fleet import Endpoint, run_fleet

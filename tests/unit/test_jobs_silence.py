@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.silence import Span, cutoff, horizon, merge, observed
+from core.silence import SESSION_S, Span, common, cutoff, horizon, merge, observed
 
 MOMENTS = st.integers(0, 200)
 SPANS = st.lists(st.tuples(MOMENTS, MOMENTS), max_size=8).map(merge)
@@ -50,3 +50,31 @@ def test_nothing_observed_condemns_nobody() -> None:
     assert cutoff(1, []) is None
     assert horizon([]) is None
     assert horizon([(0, 5), (8, 9)]) == 9
+
+
+def test_only_time_counts_in_which_every_ingest_listened() -> None:
+    spans = {"one": [(0.0, 100.0), (100.0, 200.0)], "two": [(50.0, 80.0), (90.0, 150.0)]}
+    assert common(spans, now=200.0) == [(0.0, 80.0), (90.0, 150.0)]
+
+
+def test_an_ingest_that_is_gone_for_good_no_longer_counts() -> None:
+    spans = {"one": [(0.0, SESSION_S + 200.0)], "gone": [(0.0, 100.0)]}
+    assert common(spans, now=SESSION_S + 50.0) == [(0.0, 100.0)]
+    assert common(spans, now=SESSION_S + 150.0) == [(0.0, SESSION_S + 200.0)]
+
+
+@given(spans=st.dictionaries(st.sampled_from("abc"), SPANS.filter(bool), max_size=3))
+def test_common_time_is_in_a_span_of_every_ingest_that_had_begun(spans: dict[str, list[Span]]) -> None:
+    shared = common(spans, now=200.0)
+    begun = {name: own[0][0] for name, own in spans.items()}
+    for second in range(200):
+        heard = [
+            second < begun[name] or any(start <= second < end for start, end in own)
+            for name, own in spans.items()
+        ]
+        anybody = any(start <= second for start in begun.values())
+        assert any(start <= second < end for start, end in shared) == (anybody and all(heard))
+
+
+def test_without_ingests_nothing_was_observed() -> None:
+    assert common({}, now=10.0) == []

@@ -1,0 +1,1 @@
+"""The broker of machines without Mosquitto. Only this package names amqtt."""
