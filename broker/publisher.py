@@ -33,15 +33,24 @@ def client(login: Login, identifier: str, timeout_s: float = 5.0) -> aiomqtt.Cli
 
 
 async def enter(client: aiomqtt.Client) -> None:
-    """Connects; cancelled midway it still finishes first, since aiomqtt would leave the socket open."""
+    """Connects, or leaves no socket behind; cancelled midway it still finishes first."""
     entering = asyncio.ensure_future(client.__aenter__())
     try:
         await asyncio.shield(entering)
+    except aiomqtt.MqttError:
+        _drop_socket(client)
+        raise
     except asyncio.CancelledError:
         await asyncio.wait((entering,))
         if entering.exception() is None:
             await client.__aexit__(None, None, None)
+        _drop_socket(client)
         raise
+
+
+def _drop_socket(client: aiomqtt.Client) -> None:
+    """aiomqtt leaves it open where the CONNACK does not come, until paho's keep-alive runs out."""
+    client._client._sock_close()
 
 
 class Publisher:
