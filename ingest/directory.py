@@ -5,26 +5,29 @@ from collections.abc import Callable, Iterable
 from store.fleet import Fleet, KnownDevice
 
 TTL_S = 60.0
-UNKNOWN_TTL_S = 2.0
+UNTOLD_TTL_S = 2.0
 MAX_DEVICES = 200_000
 
 
 class Directory:
-    """`clock` in seconds. An edit elsewhere is seen at once over Redis (`forget`), else after `TTL_S`."""
+    """`clock` in seconds. While `is_told` of edits elsewhere (`forget`) it keeps devices long, else briefly.
+
+    That a path has no device is kept briefly too.
+    """
 
     def __init__(self, fleet: Fleet, clock: Callable[[], float]) -> None:
         self._fleet = fleet
         self._clock = clock
-        self._devices: dict[str, tuple[float, KnownDevice | None]] = {}
+        self._devices: dict[str, tuple[float, KnownDevice | None]] = {}  # path → when asked, answer
+        self.is_told = False
 
     async def resolve(self, paths: Iterable[str]) -> dict[str, KnownDevice | None]:
         """None for a path that no device has. Raises `StoreAway`."""
-        wanted = set(paths)
-        now = self._clock()
-        missing = [path for path in wanted if self._expires(path) <= now]
-        if missing:
+        wanted, now = set(paths), self._clock()
+        known = {path: self._devices[path][1] for path in wanted if self._is_fresh(path, now)}
+        if missing := wanted - known.keys():
             self._remember(missing, await self._fleet.resolve(missing), now)
-        return {path: self._devices[path][1] for path in wanted}
+        return known | {path: self._devices[path][1] for path in missing}
 
     def forget(self, path: str) -> None:
         self._devices.pop(path, None)
@@ -33,11 +36,11 @@ class Directory:
         """After an interruption of the news of edits: any of them may have been missed."""
         self._devices.clear()
 
-    def _expires(self, path: str) -> float:
-        held = self._devices.get(path)
-        return held[0] if held else 0.0
+    def _is_fresh(self, path: str, now: float) -> bool:
+        asked, device = self._devices.get(path, (-TTL_S, None))
+        return now < asked + (TTL_S if device and self.is_told else UNTOLD_TTL_S)
 
-    def _remember(self, paths: list[str], found: dict[str, KnownDevice], now: float) -> None:
+    def _remember(self, paths: set[str], found: dict[str, KnownDevice], now: float) -> None:
         if len(self._devices) + len(paths) > MAX_DEVICES:
             self._devices.clear()
         for path in paths:
@@ -45,4 +48,4 @@ class Directory:
             held = self._devices.pop(path, (0.0, None))[1]
             if device and held and held.key == device.key:
                 device.clock = held.clock
-            self._devices[path] = (now + (TTL_S if device else UNKNOWN_TTL_S), device)
+            self._devices[path] = (now, device)

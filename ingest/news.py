@@ -20,8 +20,11 @@ class News:
             try:
                 async with self._live.changed_devices() as paths:
                     self._directory.forget_all()
+                    self._directory.is_told = True
                     async for path in paths:
                         self._directory.forget(path.decode())
             except StoreAway:
-                pass  # the directory's own time to live bounds what is missed meanwhile
+                pass  # it is told again when Redis is back
+            finally:
+                self._directory.is_told = False
             await asyncio.sleep(RETRY_S)
