@@ -14,7 +14,7 @@ import aiomqtt
 import msgspec
 
 from broker.login import BrokerAway, Login
-from broker.publisher import enter
+from broker.publisher import enter, leave
 from core import topics
 
 ACK_S = 10.0  # a PUBACK later than this counts as a broken connection
@@ -99,8 +99,7 @@ async def connected(
             await connection.cut()
             raise
     finally:
-        with suppress(aiomqtt.MqttError):
-            await client.__aexit__(None, None, None)
+        await leave(client)
         reader.cancel()
         await asyncio.wait((reader,))
 

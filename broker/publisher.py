@@ -43,13 +43,20 @@ async def enter(client: aiomqtt.Client) -> None:
     except asyncio.CancelledError:
         await asyncio.wait((entering,))
         if entering.exception() is None:
-            await client.__aexit__(None, None, None)
+            await leave(client)
         _drop_socket(client)
         raise
 
 
+async def leave(client: aiomqtt.Client) -> None:
+    """Says goodbye where somebody listens; leaves no socket behind either way."""
+    with suppress(aiomqtt.MqttError):
+        await client.__aexit__(None, None, None)
+    _drop_socket(client)
+
+
 def _drop_socket(client: aiomqtt.Client) -> None:
-    """aiomqtt leaves it open where the CONNACK does not come, until paho's keep-alive runs out."""
+    """aiomqtt leaves it open where the broker does not answer, until paho's keep-alive runs out."""
     client._client._sock_close()
 
 
@@ -118,8 +125,7 @@ class Publisher:
                     _hand_over(on_message, str(message.topic), message.payload)
         finally:
             self._client = None
-            with suppress(aiomqtt.MqttError):
-                await connection.__aexit__(None, None, None)
+            await leave(connection)
 
 
 def _hand_over(on_message: Callable[[str, bytes], None], topic: str, payload: bytes) -> None:

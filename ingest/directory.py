@@ -8,6 +8,8 @@ TTL_S = 60.0
 UNTOLD_TTL_S = 2.0
 MAX_DEVICES = 200_000
 
+_NEVER = float("-inf")
+
 
 class Directory:
     """`clock` in seconds. While `is_told` of edits elsewhere (`forget`) it keeps devices long, else briefly.
@@ -19,6 +21,7 @@ class Directory:
         self._fleet = fleet
         self._clock = clock
         self._devices: dict[str, tuple[float, KnownDevice | None]] = {}  # path → when asked, answer
+        self._doubted = _NEVER  # what was asked before is asked again
         self.is_told = False
 
     async def resolve(self, paths: Iterable[str]) -> dict[str, KnownDevice | None]:
@@ -30,15 +33,17 @@ class Directory:
         return known | {path: self._devices[path][1] for path in missing}
 
     def forget(self, path: str) -> None:
-        self._devices.pop(path, None)
+        """Asks again; the server times given to the device's readings go on where they were."""
+        if path in self._devices:
+            self._devices[path] = (_NEVER, self._devices[path][1])
 
     def forget_all(self) -> None:
         """After an interruption of the news of edits: any of them may have been missed."""
-        self._devices.clear()
+        self._doubted = self._clock()
 
     def _is_fresh(self, path: str, now: float) -> bool:
-        asked, device = self._devices.get(path, (-TTL_S, None))
-        return now < asked + (TTL_S if device and self.is_told else UNTOLD_TTL_S)
+        asked, device = self._devices.get(path, (_NEVER, None))
+        return asked >= self._doubted and now < asked + (TTL_S if device and self.is_told else UNTOLD_TTL_S)
 
     def _remember(self, paths: set[str], found: dict[str, KnownDevice], now: float) -> None:
         if len(self._devices) + len(paths) > MAX_DEVICES:

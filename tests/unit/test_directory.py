@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import cast
 
+import pytest
+
 from core.presence import Presence
 from ingest.directory import MAX_DEVICES, TTL_S, UNTOLD_TTL_S, Directory
 from store.fleet import Fleet, KnownDevice
@@ -69,25 +71,31 @@ async def test_a_new_device_is_found_soon() -> None:
 
 
 async def test_what_is_forgotten_is_asked_for_again() -> None:
-    registry = Registry("a/b", "a/c")
-    own = directory(registry, Clock())
+    registry, clock = Registry("a/b", "a/c"), Clock()
+    own = directory(registry, clock)
     await own.resolve(["a/b", "a/c"])
     own.forget("a/b")
     own.forget("never/seen")
     await own.resolve(["a/b", "a/c"])
     assert sorted(registry.asked) == ["a/b", "a/b", "a/c"]
+    clock.now = 1.0
     own.forget_all()
     await own.resolve(["a/c"])
-    assert registry.asked[-1] == "a/c"
+    assert registry.asked[2:] == ["a/b", "a/c"]
 
 
-async def test_server_times_go_on_over_a_refresh() -> None:
+@pytest.mark.parametrize("how", ["expired", "forgotten", "all forgotten"])
+async def test_server_times_go_on_when_a_device_is_asked_for_again(how: str) -> None:
     clock = Clock()
     own = directory(Registry("a/b"), clock)
     device = (await own.resolve(["a/b"]))["a/b"]
     assert device is not None
     assert [device.stamp(100), device.stamp(100)] == [100, 101]
-    clock.now = TTL_S
+    clock.now = TTL_S if how == "expired" else 1.0
+    if how == "forgotten":
+        own.forget("a/b")
+    if how == "all forgotten":
+        own.forget_all()
     again = (await own.resolve(["a/b"]))["a/b"]
     assert again is not None
     assert again is not device
