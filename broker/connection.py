@@ -8,6 +8,7 @@ from typing import cast
 from broker import codec
 from broker.codec import Delivery, Parser, ProtocolError, Reply
 from broker.login import BrokerAway, Login
+from core.silence import SESSION_S
 
 OnDeliveries = Callable[["Connection", list[Delivery]], None]
 
@@ -25,7 +26,7 @@ class Subscription:
     filters: Sequence[str]
     dropped: Sequence[str] = ()
     keepalive_s: int = 30
-    session_expiry_s: int = 7 * 24 * 3600
+    session_expiry_s: int = SESSION_S
     receive_maximum: int = 20_000
 
 
@@ -44,6 +45,7 @@ class Connection(asyncio.Protocol):
         self._heard = loop.time()
         self._next_id = 0
         self._paused = False
+        self._session_present = False
         self.ready: asyncio.Future[bool] = loop.create_future()  # the broker kept our session
         self.lost: asyncio.Future[str] = loop.create_future()  # why
 

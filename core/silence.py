@@ -20,12 +20,12 @@ def common(spans: Mapping[str, Iterable[Span]], now: float) -> list[Span]:
         return []
     shared = [(min(own[0][0] for own in members), float("inf"))]
     for own in members:
-        shared = _intersection(shared, [(float("-inf"), own[0][0]), *own])
+        shared = _intersection(shared, merge([(float("-inf"), own[0][0]), *own]))
     return merge(shared)
 
 
 def _intersection(one: list[Span], other: list[Span]) -> list[Span]:
-    pairs = ((max(a[0], b[0]), min(a[1], b[1])) for a in one for b in merge(other))
+    pairs = ((max(a[0], b[0]), min(a[1], b[1])) for a in one for b in other)
     return [(start, end) for start, end in pairs if start < end]
 
 
